@@ -1,5 +1,7 @@
 //! What an executor writes, from its first byte on, as it writes it.
 
+use std::time::Duration;
+
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -14,6 +16,10 @@ use tokio::task::JoinSet;
 const TOGETHER: usize = 256;
 /// How many of those may wait for the reader.
 const WAITING: usize = 16;
+/// How long a plugin that has written more than that is held up until somebody reads.
+///
+/// Whoever has started an executor reads its log next, maybe on a busy machine after a commit to a busy disk.
+const READER_EXPECTED: Duration = Duration::from_secs(5);
 
 /// The bytes of an executor. Whoever does not read them holds the plugin up.
 ///
@@ -26,8 +32,8 @@ pub(crate) struct Live {
 
 /// Attaches to a container. What was written before is not in it.
 ///
-/// As long as nobody reads, only a little is kept: more than that, and the connection is given up, so that a plugin whose
-/// log nobody wants is not held up. `wanted` becomes true when somebody reads.
+/// As long as nobody reads, only a little is kept: with more than that the plugin is held up for a moment, and then the
+/// connection is given up, so that a plugin whose log nobody wants goes on. `wanted` becomes true when somebody reads.
 pub(crate) async fn attach(docker: &Docker, name: &str, wanted: tokio::sync::watch::Receiver<bool>) -> Result<Live, Error> {
     let options = AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
     let attached = docker.attach_container(name, Some(options)).await?;
@@ -51,8 +57,9 @@ async fn forward(
         let (together, broken) = put_together(pieces);
         for piece in together {
             let Err(mpsc::error::TrySendError::Full(piece)) = give.try_send(Some(piece)) else { continue };
-            // `wanted` may be gone with the executor's record while a reader is there, or never have come true.
-            if !*wanted.borrow_and_update() || give.send(piece).await.is_err() {
+            let reader = tokio::time::timeout(READER_EXPECTED, wanted.wait_for(|wanted| *wanted)).await;
+            // An error inside: `wanted` is gone with the executor's record, and a reader may be there all the same.
+            if reader.is_err() || give.send(piece).await.is_err() {
                 return;
             }
         }
