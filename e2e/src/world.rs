@@ -364,7 +364,11 @@ impl Drop for World {
             write_to_stderr(&format!("the failed world was kept in {}\n", kept.display()));
         }
         kill(self.runner.take());
-        let runners = self.legwork(&["runner", "list", "-o", "json"]).stdout;
+        // A second panic would hide the first.
+        let runners = match self.server.is_some() {
+            true => self.legwork(&["runner", "list", "-o", "json"]).stdout,
+            false => Vec::new(),
+        };
         kill(self.server.take());
         let runners: Value = serde_json::from_slice(&runners).unwrap_or_default();
         for runner in runners.as_array().into_iter().flatten() {

@@ -57,9 +57,9 @@ async fn forward(
         let (together, broken) = put_together(pieces);
         for piece in together {
             let Err(mpsc::error::TrySendError::Full(piece)) = give.try_send(Some(piece)) else { continue };
-            let reader = tokio::time::timeout(READER_EXPECTED, wanted.wait_for(|wanted| *wanted)).await;
-            // An error inside: `wanted` is gone with the executor's record, and a reader may be there all the same.
-            if reader.is_err() || give.send(piece).await.is_err() {
+            // `wanted` may be gone with the executor's record while a reader is there.
+            let reader = async { drop(wanted.wait_for(|wanted| *wanted).await) };
+            if tokio::time::timeout(READER_EXPECTED, reader).await.is_err() || give.send(piece).await.is_err() {
                 return;
             }
         }
