@@ -20,7 +20,7 @@ use crate::migration::{Migration, migrate};
 use crate::row::Row;
 use crate::tx::{Dialect, Link, Tx, sql_text};
 use crate::value::{Value, for_postgres, for_sqlite};
-use crate::writer::{Joined, Message, Pending, QUEUE, Together, Write, Writer};
+use crate::writer::{Message, QUEUE, Write, Writer};
 
 const STATEMENTS: usize = 256;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -156,17 +156,8 @@ impl Database {
         F: for<'a> Fn(&'a I, &'a mut Tx) -> BoxFuture<'a, Result<T, E>> + Send + Sync + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.wait(Box::new(Write { input, run, outcome: None, reply }), answer).await
-    }
-
-    /// As [`Database::write`], together with other writes of this kind that wait.
-    pub async fn write_together<W: Together>(&self, write: W) -> Result<W::Answer, W::Error> {
-        let (reply, answer) = oneshot::channel();
-        self.wait(Box::new(Joined::new(write, reply)), answer).await
-    }
-
-    async fn wait<T, E: From<Error>>(&self, write: Box<dyn Pending>, answer: oneshot::Receiver<Result<T, E>>) -> Result<T, E> {
-        if self.queue.send(Message::Write(write)).await.is_err() {
+        let write = Message::Write(Box::new(Write { input, run, outcome: None, reply }));
+        if self.queue.send(write).await.is_err() {
             return Err(Error::WriterEnded.into());
         }
         answer.await.unwrap_or_else(|_| Err(Error::WriterEnded.into()))
