@@ -2,13 +2,15 @@
 
 use std::borrow::Cow;
 
+use futures::future::BoxFuture;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Postgres, SqlSafeStr, SqlStr, Sqlite, Transaction, query_with};
 
 use crate::error::{Error, connection_lost};
+use crate::given::{Given, Parameters, statements};
 use crate::row::Row;
-use crate::value::{Value, for_postgres, for_sqlite};
+use crate::value::Value;
 
 /// Which of the two databases it is, for the few statements that cannot be the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,19 +51,19 @@ macro_rules! on_link {
     ($self:ident, $sql:ident, $values:ident, $call:ident, $answer:expr) => {{
         let text = sql_text($sql.clone());
         let answer = match &mut $self.link {
-            Link::Sqlite(connection) => match for_sqlite($values) {
+            Link::Sqlite(connection) => match $values.for_sqlite() {
                 Ok(arguments) => query_with(text, arguments).$call(&mut **connection).await.map($answer.sqlite),
                 Err(error) => Err(error),
             },
-            Link::SqliteReader(transaction) => match for_sqlite($values) {
+            Link::SqliteReader(transaction) => match $values.for_sqlite() {
                 Ok(arguments) => query_with(text, arguments).$call(&mut **transaction).await.map($answer.sqlite),
                 Err(error) => Err(error),
             },
-            Link::Postgres(connection) => match for_postgres($values) {
+            Link::Postgres(connection) => match $values.for_postgres() {
                 Ok(arguments) => query_with(text, arguments).$call(&mut **connection).await.map($answer.postgres),
                 Err(error) => Err(error),
             },
-            Link::PostgresReader(transaction) => match for_postgres($values) {
+            Link::PostgresReader(transaction) => match $values.for_postgres() {
                 Ok(arguments) => query_with(text, arguments).$call(&mut **transaction).await.map($answer.postgres),
                 Err(error) => Err(error),
             },
@@ -94,22 +96,66 @@ impl Tx {
 
     /// Runs a statement; gives the number of rows that it changed.
     pub async fn execute(&mut self, sql: impl Into<Cow<'static, str>>, values: Vec<Value>) -> Result<u64, Error> {
-        let sql = sql.into();
-        let answer = Answer {
-            sqlite: |done: sqlx::sqlite::SqliteQueryResult| done.rows_affected(),
-            postgres: |done: sqlx::postgres::PgQueryResult| done.rows_affected(),
-        };
-        on_link!(self, sql, values, execute, answer)
+        self.change(sql.into(), Parameters::Values(values)).await
     }
 
     /// Runs a statement; gives all its rows.
     pub async fn fetch_all(&mut self, sql: impl Into<Cow<'static, str>>, values: Vec<Value>) -> Result<Vec<Row>, Error> {
-        let sql = sql.into();
+        self.fetch(sql.into(), Parameters::Values(values)).await
+    }
+
+    /// Runs a statement that takes its values from the table `given`, which has these columns and rows; gives the number
+    /// of rows that it changed.
+    ///
+    /// Many rows are given in several turns, so the statement must mean the same for all at once and one after another.
+    /// Without rows nothing is run.
+    pub fn execute_given<'a>(
+        &'a mut self,
+        sql: &'a str,
+        columns: &'static [Given],
+        rows: impl IntoIterator<Item = Vec<Value>, IntoIter: Send + 'a>,
+    ) -> BoxFuture<'a, Result<u64, Error>> {
+        let statements = statements(self.dialect(), sql, columns, rows.into_iter());
+        Box::pin(async move {
+            let mut changed = 0;
+            for (sql, parameters) in statements {
+                changed += self.change(sql, parameters).await?;
+            }
+            Ok(changed)
+        })
+    }
+
+    /// As [`Tx::execute_given`]; gives all rows of the statement's answer.
+    pub fn fetch_given<'a>(
+        &'a mut self,
+        sql: &'a str,
+        columns: &'static [Given],
+        rows: impl IntoIterator<Item = Vec<Value>, IntoIter: Send + 'a>,
+    ) -> BoxFuture<'a, Result<Vec<Row>, Error>> {
+        let statements = statements(self.dialect(), sql, columns, rows.into_iter());
+        Box::pin(async move {
+            let mut answer = Vec::new();
+            for (sql, parameters) in statements {
+                answer.extend(self.fetch(sql, parameters).await?);
+            }
+            Ok(answer)
+        })
+    }
+
+    async fn change(&mut self, sql: Cow<'static, str>, parameters: Parameters) -> Result<u64, Error> {
+        let answer = Answer {
+            sqlite: |done: sqlx::sqlite::SqliteQueryResult| done.rows_affected(),
+            postgres: |done: sqlx::postgres::PgQueryResult| done.rows_affected(),
+        };
+        on_link!(self, sql, parameters, execute, answer)
+    }
+
+    async fn fetch(&mut self, sql: Cow<'static, str>, parameters: Parameters) -> Result<Vec<Row>, Error> {
         let answer = Answer {
             sqlite: |rows: Vec<_>| rows.into_iter().map(Row::Sqlite).collect(),
             postgres: |rows: Vec<_>| rows.into_iter().map(Row::Postgres).collect(),
         };
-        on_link!(self, sql, values, fetch_all, answer)
+        on_link!(self, sql, parameters, fetch_all, answer)
     }
 
     /// Runs a statement that gives at most one row.
