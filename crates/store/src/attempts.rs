@@ -4,7 +4,7 @@ use legwork_core::event::{LogSummary, Phase};
 use legwork_core::task::Outcome;
 use legwork_core::verdict::Exit;
 use legwork_core::{AttemptId, AttemptNumber, Epoch, EventNumber, RunnerId, TaskId, Timestamp};
-use legwork_database::{Row, Tx, args};
+use legwork_database::{Given, Row, Tx, args};
 
 use crate::error::{InRow, StoreError};
 use crate::rows::{optional_json, optional_time, outcome, time};
@@ -193,11 +193,19 @@ fn read(row: &Row) -> Result<AttemptRecord, StoreError> {
     read().in_row("attempts", id)
 }
 
-/// Writes down that the server has taken an attempt away.
-pub(crate) async fn end(tx: &mut Tx, id: AttemptId, ending: Ending, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE attempts SET ending = $3, ended_at = $4 WHERE task = $1 AND number = $2 AND ending IS NULL";
-    match tx.execute(sql, args![id.task.stored(), id.attempt.0, ending.as_str(), now.stored()]).await? {
-        1 => Ok(()),
-        _ => Err(StoreError::inconsistent("attempts", id, "it had ended although its task was waiting for it")),
+const ENDINGS: &[Given] = &[Given::Text("task"), Given::Integer("number"), Given::Text("ending"), Given::Integer("ended_at")];
+
+/// Writes down that the server has taken attempts away.
+pub(crate) async fn end(tx: &mut Tx, ids: &[AttemptId], ending: Ending, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE attempts SET ending = given.ending, ended_at = given.ended_at FROM given \
+               WHERE attempts.task = given.task AND attempts.number = given.number AND attempts.ending IS NULL";
+    let rows = ids.iter().map(|id| args![id.task.stored(), id.attempt.0, ending.as_str(), now.stored()]);
+    let ended = tx.execute_given(sql, ENDINGS, rows).await?;
+    match ids {
+        [first, ..] if ended != ids.len() as u64 => {
+            let problem = format!("only {ended} of {} had not ended although their tasks were waiting for them", ids.len());
+            Err(StoreError::inconsistent("attempts", first, problem))
+        }
+        _ => Ok(()),
     }
 }

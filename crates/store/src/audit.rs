@@ -1,7 +1,7 @@
 //! The audit trail: who did what, and what was refused.
 
 use legwork_core::Timestamp;
-use legwork_database::{Tx, args};
+use legwork_database::{Given, Tx, args};
 use uuid::Uuid;
 
 use crate::error::{InRow, StoreError};
@@ -67,6 +67,15 @@ impl Store {
     }
 }
 
+/// A line that is to be added.
+pub(crate) struct Line {
+    pub(crate) actor: String,
+    pub(crate) action: &'static str,
+    pub(crate) object: String,
+    pub(crate) detail: String,
+    pub(crate) now: Timestamp,
+}
+
 pub(crate) async fn append(
     tx: &mut Tx,
     actor: &str,
@@ -75,9 +84,25 @@ pub(crate) async fn append(
     detail: &str,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO audit (id, at, actor, action, object, detail) VALUES ($1, $2, $3, $4, $5, $6)";
-    let id = Uuid::now_v7().to_string();
-    let values = args![id, now.stored(), actor.to_owned(), action, object.to_owned(), detail.to_owned()];
-    tx.execute(sql, values).await?;
+    let line = Line { actor: actor.to_owned(), action, object: object.to_owned(), detail: detail.to_owned(), now };
+    append_all(tx, vec![line]).await
+}
+
+const LINES: &[Given] = &[
+    Given::Text("id"),
+    Given::Integer("at"),
+    Given::Text("actor"),
+    Given::Text("action"),
+    Given::Text("object"),
+    Given::Text("detail"),
+];
+
+/// Adds lines, in this order.
+pub(crate) async fn append_all(tx: &mut Tx, lines: Vec<Line>) -> Result<(), StoreError> {
+    let sql = "INSERT INTO audit (id, at, actor, action, object, detail) SELECT id, at, actor, action, object, detail FROM given";
+    let rows = lines
+        .into_iter()
+        .map(|line| args![Uuid::now_v7().to_string(), line.now.stored(), line.actor, line.action, line.object, line.detail]);
+    tx.execute_given(sql, LINES, rows).await?;
     Ok(())
 }

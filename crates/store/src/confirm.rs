@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use legwork_core::task::{Refusal, TaskEvent};
 use legwork_core::{AttemptId, Epoch, RunnerId, TaskId, Timestamp};
-use legwork_database::{Tx, args};
+use legwork_database::{Given, Together, Tx, args};
 
 use crate::error::{InRow, StoreError};
 use crate::rows::{Standing, standing_columns};
-use crate::sql::{Stored, list, listed};
+use crate::sql::Stored;
 use crate::store::Store;
 
 /// Why what a runner sends about an attempt is not taken.
@@ -41,69 +41,100 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<(AttemptId, Result<(), Denied>)>, StoreError> {
         let confirmation = Confirmation { attempts: attempts.to_vec(), runner, epoch, now };
-        self.database.write(confirmation, |confirmation, tx| Box::pin(confirm(tx, confirmation))).await
+        self.database.write_together(confirmation).await
     }
 }
 
-async fn confirm(tx: &mut Tx, confirmation: &Confirmation) -> Result<Vec<(AttemptId, Result<(), Denied>)>, StoreError> {
-    let Confirmation { attempts, runner, epoch, now } = confirmation;
-    let dialect = tx.dialect();
-    let sql = listed!(
-        tx,
-        [
-            "SELECT ",
-            standing_columns!(),
-            ", runners.epoch AS current_epoch FROM tasks LEFT JOIN runners ON runners.id = $2 WHERE tasks.id"
-        ],
-        "",
-        " FOR UPDATE OF tasks"
-    );
-    let ids = list(dialect, attempts.iter().map(|attempt| attempt.task));
-    let mut standings: HashMap<TaskId, (Standing, Option<u64>)> = HashMap::new();
-    for row in tx.fetch_all(sql, args![ids, runner.stored()]).await? {
-        let standing = Standing::read(&row)?;
-        let current = row.optional_count("current_epoch").in_row("runners", runner)?;
-        standings.insert(standing.id, (standing, current));
+impl Together for Confirmation {
+    type Answer = Vec<(AttemptId, Result<(), Denied>)>;
+    type Error = StoreError;
+
+    async fn write_together(confirmations: &[Self], tx: &mut Tx) -> Result<Vec<Self::Answer>, StoreError> {
+        let mut offers = Offers::read(tx, confirmations).await?;
+        let answers = confirmations.iter().map(|confirmation| offers.confirm(confirmation)).collect();
+        offers.write(tx).await?;
+        Ok(answers)
     }
-    let mut starting = Vec::new();
-    let mut answers = Vec::with_capacity(attempts.len());
-    for attempt in attempts {
-        let answer = match standings.get(&attempt.task) {
-            None => Err(Denied::Missing),
-            Some((_, current)) if *current != Some(epoch.0) => Err(Denied::Refused(Refusal::Superseded)),
-            Some((standing, _)) => {
-                let event = TaskEvent::Confirm { attempt: attempt.attempt, runner: *runner, now: *now };
-                standing.state.apply(event).map_err(Denied::Refused).map(|to| {
-                    if to != standing.state {
-                        starting.push(attempt.task);
-                    }
-                })
+}
+
+const ASKED: &[Given] = &[Given::Text("task"), Given::Text("runner")];
+const STARTING: &[Given] =
+    &[Given::Text("task"), Given::Integer("attempt"), Given::Text("runner"), Given::Integer("confirmed_at")];
+
+/// What was read, and what is to be written of it.
+struct Offers {
+    standings: HashMap<TaskId, Standing>,
+    epochs: HashMap<RunnerId, u64>,
+    starting: Vec<(AttemptId, RunnerId, Timestamp)>,
+}
+
+impl Offers {
+    async fn read(tx: &mut Tx, confirmations: &[Confirmation]) -> Result<Self, StoreError> {
+        let sql = tx.dialect().choose(
+            concat!(
+                "SELECT ",
+                standing_columns!(),
+                ", runners.id AS asking, runners.epoch FROM given JOIN tasks ON tasks.id = given.task \
+                 LEFT JOIN runners ON runners.id = given.runner"
+            ),
+            concat!(
+                "SELECT ",
+                standing_columns!(),
+                ", runners.id AS asking, runners.epoch FROM given JOIN tasks ON tasks.id = given.task \
+                 LEFT JOIN runners ON runners.id = given.runner FOR UPDATE OF tasks"
+            ),
+        );
+        let rows = confirmations.iter().flat_map(|confirmation| {
+            let attempts = confirmation.attempts.iter();
+            attempts.map(|attempt| args![attempt.task.stored(), confirmation.runner.stored()])
+        });
+        let mut offers = Self { standings: HashMap::new(), epochs: HashMap::new(), starting: Vec::new() };
+        for row in tx.fetch_given(sql, ASKED, rows).await? {
+            let standing = Standing::read(&row)?;
+            let read = || Ok((row.parse_optional("asking")?, row.optional_count("epoch")?));
+            if let (Some(runner), Some(epoch)) = read().in_row("runners", "?")? {
+                offers.epochs.insert(runner, epoch);
             }
+            offers.standings.insert(standing.id, standing);
+        }
+        Ok(offers)
+    }
+
+    fn confirm(&mut self, confirmation: &Confirmation) -> Vec<(AttemptId, Result<(), Denied>)> {
+        confirmation.attempts.iter().map(|attempt| (*attempt, self.confirm_one(confirmation, *attempt))).collect()
+    }
+
+    fn confirm_one(&mut self, confirmation: &Confirmation, attempt: AttemptId) -> Result<(), Denied> {
+        let Confirmation { runner, epoch, now, .. } = *confirmation;
+        let standing = self.standings.get_mut(&attempt.task).ok_or(Denied::Missing)?;
+        if self.epochs.get(&runner) != Some(&epoch.0) {
+            return Err(Denied::Refused(Refusal::Superseded));
+        }
+        let to = standing.state.apply(TaskEvent::Confirm { attempt: attempt.attempt, runner, now }).map_err(Denied::Refused)?;
+        if to != standing.state {
+            standing.state = to;
+            self.starting.push((attempt, runner, now));
+        }
+        Ok(())
+    }
+
+    async fn write(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let Some((first, _, _)) = self.starting.first() else { return Ok(()) };
+        let rows = || {
+            let starting = self.starting.iter();
+            starting.map(|(id, runner, now)| args![id.task.stored(), id.attempt.0, runner.stored(), now.stored()])
         };
-        answers.push((*attempt, answer));
+        let sql = "UPDATE tasks SET state = 'running', offer_until = NULL FROM given WHERE tasks.id = given.task \
+                   AND tasks.state = 'offered' AND tasks.attempt = given.attempt AND tasks.runner = given.runner";
+        let moved = tx.execute_given(sql, STARTING, rows()).await?;
+        let sql = "UPDATE attempts SET confirmed_at = given.confirmed_at FROM given \
+                   WHERE attempts.task = given.task AND attempts.number = given.attempt AND attempts.ending IS NULL";
+        let confirmed = tx.execute_given(sql, STARTING, rows()).await?;
+        let expected = self.starting.len();
+        if (moved, confirmed) != (expected as u64, expected as u64) {
+            let problem = format!("{moved} tasks and {confirmed} attempts of {expected} were confirmed");
+            return Err(StoreError::inconsistent("tasks", first.task, problem));
+        }
+        Ok(())
     }
-    starting.sort_unstable();
-    starting.dedup();
-    if starting.is_empty() {
-        return Ok(answers);
-    }
-    let ids = list(dialect, &starting);
-    let sql = listed!(
-        tx,
-        ["UPDATE tasks SET state = 'running', offer_until = NULL WHERE state = 'offered' AND runner = $2 AND id"],
-        ""
-    );
-    let moved = tx.execute(sql, args![ids.clone(), runner.stored()]).await?;
-    let sql = listed!(
-        tx,
-        ["UPDATE attempts SET confirmed_at = $2 WHERE number = (SELECT attempt FROM tasks WHERE tasks.id = attempts.task) \
-             AND task"],
-        ""
-    );
-    let confirmed = tx.execute(sql, args![ids, now.stored()]).await?;
-    if (moved, confirmed) != (starting.len() as u64, starting.len() as u64) {
-        let problem = format!("{moved} tasks and {confirmed} attempts of {} were confirmed", starting.len());
-        return Err(StoreError::inconsistent("tasks", starting[0], problem));
-    }
-    Ok(answers)
 }

@@ -9,7 +9,7 @@ use crate::audit;
 use crate::error::StoreError;
 use crate::rows::{AbortMark, Move, Standing, move_task};
 use crate::store::Store;
-use crate::tasks::{IdempotencyKey, KeySeen, remember_key};
+use crate::tasks::{IdempotencyKey, KeyRequest, KeySeen, find_key, remember_keys};
 
 /// What a request to abort did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ async fn abort(tx: &mut Tx, request: &AbortRequest) -> Result<Abort, StoreError>
     }
     if let TaskState::Offered { attempt, .. } = standing.state {
         let attempt = AttemptId { task: request.task, attempt };
-        end(tx, attempt, Ending::AbortedBeforeStart, request.mark.at).await?;
+        end(tx, &[attempt], Ending::AbortedBeforeStart, request.mark.at).await?;
     }
     let finished = matches!(to, TaskState::Finished { .. });
     let message = if finished { abort_message(&request.mark) } else { standing.message.clone() };
@@ -149,8 +149,9 @@ async fn known_key(
     idempotency: &IdempotencyKey,
     remember: bool,
 ) -> Result<Option<KeySeen>, StoreError> {
+    let request = KeyRequest { owner: &request.by, idempotency, task: request.task, now: request.now };
     if remember {
-        return remember_key(tx, &request.by, idempotency, request.task, request.now).await.map(Some);
+        return Ok(remember_keys(tx, &[request]).await?.pop());
     }
-    crate::tasks::find_key(tx, &request.by, idempotency, request.now).await
+    find_key(tx, &request).await
 }

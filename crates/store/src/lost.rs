@@ -9,10 +9,10 @@ use legwork_core::{AttemptId, RunnerId, Timestamp};
 use legwork_database::{Tx, args};
 
 use crate::attempts::{Ending, end};
-use crate::audit;
+use crate::audit::{self, Line};
 use crate::control::abort_message;
 use crate::error::{InRow, StoreError};
-use crate::rows::{Move, Standing, json, move_task, standing_columns};
+use crate::rows::{Move, Standing, json, move_tasks, standing_columns};
 use crate::sql::{list, listed};
 use crate::store::Store;
 
@@ -47,7 +47,7 @@ async fn apply(tx: &mut Tx, silences: &Silences) -> Result<Vec<AttemptId>, Store
         " FOR UPDATE"
     );
     let now = silences.now;
-    let mut taken = Vec::new();
+    let (mut taken, mut moves, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     for row in tx.fetch_all(sql, args![list(dialect, silences.runners.keys())]).await? {
         let standing = Standing::read(&row)?;
         let TaskState::Running { attempt, runner } = standing.state else { continue };
@@ -61,11 +61,14 @@ async fn apply(tx: &mut Tx, silences: &Silences) -> Result<Vec<AttemptId>, Store
             message = format!("{}; {message}", abort_message(mark));
         }
         let id = AttemptId { task: standing.id, attempt };
-        end(tx, id, Ending::RunnerLost, now).await?;
+        let (actor, object) = ("server".to_owned(), format!("task {}", id.task));
+        lines.push(Line { actor, action: "task.runner-lost", object, detail: message.clone(), now });
         let (retried, abort) = (standing.retried, standing.abort.clone());
-        audit::append(tx, "server", "task.runner-lost", &format!("task {}", id.task), &message, now).await?;
-        move_task(tx, &standing, Move { to, message, retried, abort, now }).await?;
+        moves.push((standing, Move { to, message, retried, abort, now }));
         taken.push(id);
     }
+    end(tx, &taken, Ending::RunnerLost, now).await?;
+    audit::append_all(tx, lines).await?;
+    move_tasks(tx, &moves).await?;
     Ok(taken)
 }

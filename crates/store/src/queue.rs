@@ -6,12 +6,12 @@ use legwork_core::limits::{CAPACITY_MAX, INLINE_INPUT_BYTES};
 use legwork_core::matching::QueuedGroup;
 use legwork_core::task::{TaskEvent, TaskState, queue_timeout_message};
 use legwork_core::{AttemptId, Capabilities, Epoch, RunnerId, TaskId, TaskSpec, Timestamp};
-use legwork_database::{Dialect, Tx, Value, args};
+use legwork_database::{Dialect, Given, Together, Tx, Value, args};
 
 use crate::attempts::{Ending, end};
 use crate::error::{InRow, StoreError};
-use crate::rows::{Move, Standing, Task, capabilities, move_task, standing_columns, task_columns};
-use crate::sql::{Stored, list, listed, locked};
+use crate::rows::{Move, Standing, Task, capabilities, move_tasks, standing_columns, task_columns};
+use crate::sql::{Stored, locked};
 use crate::store::Store;
 use crate::tasks::input_context;
 
@@ -145,7 +145,7 @@ impl Store {
         }
         let groups = groups.iter().take(GROUPS).cloned().collect();
         let claim = Claim { runner, epoch, groups, limit, now, until };
-        let claimed = self.database.write(claim, |claim, tx| Box::pin(offer(tx, claim))).await?;
+        let claimed = self.database.write_together(claim).await?;
         claimed.into_iter().map(|claimed| self.open_offer(claimed, until)).collect()
     }
 
@@ -202,7 +202,7 @@ fn claim_sql(dialect: Dialect, groups: usize) -> String {
             format!(
                 "SELECT * FROM (SELECT id, priority FROM tasks WHERE state = 'queued' AND required = ${} \
                  ORDER BY priority DESC, id LIMIT $3{lock}) AS group_{group}",
-                group + 4
+                group + 5
             )
         })
         .collect();
@@ -213,14 +213,46 @@ fn claim_sql(dialect: Dialect, groups: usize) -> String {
         concat!(
             "UPDATE tasks SET state = 'offered', runner = $1, offer_until = $2 WHERE state = 'queued' AND id {}{}{} RETURNING ",
             task_columns!(),
-            ", tasks.input_chunks"
+            ", tasks.input_chunks, CASE WHEN tasks.input_bytes <= $4 THEN \
+             (SELECT body FROM task_inputs WHERE task_inputs.task = tasks.id AND task_inputs.sequence = 0) END AS body"
         ),
         open, best, close
     )
 }
 
+impl Together for Claim {
+    type Answer = Vec<Claimed>;
+    type Error = StoreError;
+
+    async fn write_together(claims: &[Self], tx: &mut Tx) -> Result<Vec<Self::Answer>, StoreError> {
+        let mut answers = Vec::with_capacity(claims.len());
+        for claim in claims {
+            answers.push(offer(tx, claim).await?);
+        }
+        let sql = "INSERT INTO attempts (task, number, runner, epoch, offered_at, message, phase_detail, status_line, applied, \
+                   comments, stdout_end, stderr_end, log_position) \
+                   SELECT task, number, runner, epoch, offered_at, '', '', '', 0, 0, 0, 0, 0 FROM given";
+        let rows = claims.iter().zip(&answers).flat_map(|(claim, answer)| {
+            answer.iter().map(|claimed| {
+                let number = claimed.task.attempt().map(|number| number.0);
+                args![claimed.task.id.stored(), number, claim.runner.stored(), claim.epoch.0, claim.now.stored()]
+            })
+        });
+        tx.execute_given(sql, ATTEMPTS, rows).await?;
+        Ok(answers)
+    }
+}
+
+const ATTEMPTS: &[Given] = &[
+    Given::Text("task"),
+    Given::Integer("number"),
+    Given::Text("runner"),
+    Given::Integer("epoch"),
+    Given::Integer("offered_at"),
+];
+
 async fn offer(tx: &mut Tx, claim: &Claim) -> Result<Vec<Claimed>, StoreError> {
-    let mut values = args![claim.runner.stored(), claim.until.stored(), claim.limit];
+    let mut values = args![claim.runner.stored(), claim.until.stored(), claim.limit, INLINE_INPUT_BYTES];
     values.extend(claim.groups.iter().map(|group| Value::from(group.to_string())));
     let mut claimed = Vec::new();
     for row in tx.fetch_all(claim_sql(tx.dialect(), claim.groups.len()), values).await? {
@@ -230,40 +262,11 @@ async fn offer(tx: &mut Tx, claim: &Claim) -> Result<Vec<Claimed>, StoreError> {
         if task.attempt().map(|next| TaskState::Queued { next }.apply(event)) != Some(Ok(task.state)) {
             return Err(StoreError::inconsistent("tasks", task.id, "it was offered from a state that allows no offer"));
         }
-        let chunks = row.count("input_chunks").in_row("tasks", task.id)?;
-        claimed.push(Claimed { task, chunks, input: None });
-    }
-    if claimed.is_empty() {
-        return Ok(claimed);
+        let read = || Ok((row.count("input_chunks")?, row.get("body")?));
+        let (chunks, input) = read().in_row("tasks", task.id)?;
+        claimed.push(Claimed { task, chunks, input });
     }
     claimed.sort_by_key(|claimed| (std::cmp::Reverse(claimed.task.spec.priority), claimed.task.id));
-    let dialect = tx.dialect();
-    let sql = listed!(
-        tx,
-        [
-            "INSERT INTO attempts (task, number, runner, epoch, offered_at, message, phase_detail, status_line, applied, comments, \
-             stdout_end, stderr_end, log_position) \
-             SELECT id, attempt, runner, $2, $3, '', '', '', 0, 0, 0, 0, 0 FROM tasks WHERE id"
-        ],
-        ""
-    );
-    let ids = list(dialect, claimed.iter().map(|claimed| claimed.task.id));
-    tx.execute(sql, args![ids, claim.epoch.0, claim.now.stored()]).await?;
-    let inline: Vec<TaskId> =
-        claimed.iter().filter(|claimed| claimed.task.input_bytes <= INLINE_INPUT_BYTES).map(|claimed| claimed.task.id).collect();
-    if inline.is_empty() {
-        return Ok(claimed);
-    }
-    let sql = listed!(tx, ["SELECT task, body FROM task_inputs WHERE sequence = 0 AND task"], "");
-    let mut inputs: HashMap<TaskId, Vec<u8>> = HashMap::new();
-    for row in tx.fetch_all(sql, args![list(dialect, inline)]).await? {
-        let read = || Ok((row.parse("task")?, row.get("body")?));
-        let (task, body) = read().in_row("task_inputs", "?")?;
-        inputs.insert(task, body);
-    }
-    for claimed in &mut claimed {
-        claimed.input = inputs.remove(&claimed.task.id);
-    }
     Ok(claimed)
 }
 
@@ -274,17 +277,17 @@ async fn expire(tx: &mut Tx, now: Timestamp) -> Result<Vec<AttemptId>, StoreErro
         standing_columns!(),
         " FROM tasks WHERE state = 'offered' AND offer_until < $1 ORDER BY offer_until LIMIT $2"
     );
-    let mut expired = Vec::new();
+    let (mut expired, mut moves) = (Vec::new(), Vec::new());
     for row in tx.fetch_all(sql, args![now.stored(), SWEEP]).await? {
         let standing = Standing::read(&row)?;
         let TaskState::Offered { attempt, .. } = standing.state else { continue };
         let Ok(to) = standing.state.apply(TaskEvent::ExpireOffer { now }) else { continue };
-        let id = AttemptId { task: standing.id, attempt };
+        expired.push(AttemptId { task: standing.id, attempt });
         let (message, retried) = (String::new(), standing.retried);
-        move_task(tx, &standing, Move { to, message, retried, abort: None, now }).await?;
-        end(tx, id, Ending::OfferExpired, now).await?;
-        expired.push(id);
+        moves.push((standing, Move { to, message, retried, abort: None, now }));
     }
+    move_tasks(tx, &moves).await?;
+    end(tx, &expired, Ending::OfferExpired, now).await?;
     Ok(expired)
 }
 
@@ -295,14 +298,14 @@ async fn fail_overdue(tx: &mut Tx, now: Timestamp) -> Result<Vec<TaskId>, StoreE
         standing_columns!(),
         " FROM tasks WHERE state = 'queued' AND queue_deadline IS NOT NULL AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT $2"
     );
-    let mut failed = Vec::new();
+    let mut moves = Vec::new();
     for row in tx.fetch_all(sql, args![now.stored(), SWEEP]).await? {
         let standing = Standing::read(&row)?;
         let Ok(to) = standing.state.apply(TaskEvent::QueueTimeout) else { continue };
         let message = queue_timeout_message(now.since(standing.queued_at));
         let (retried, abort) = (standing.retried, standing.abort.clone());
-        move_task(tx, &standing, Move { to, message, retried, abort, now }).await?;
-        failed.push(standing.id);
+        moves.push((standing, Move { to, message, retried, abort, now }));
     }
-    Ok(failed)
+    move_tasks(tx, &moves).await?;
+    Ok(moves.iter().map(|(standing, _)| standing.id).collect())
 }

@@ -1,11 +1,12 @@
 //! Results: in chunks, sealed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use legwork_core::limits::RESULT_BYTES;
 use legwork_core::task::{Refusal, TaskState};
-use legwork_core::{AttemptId, RunnerId};
-use legwork_database::{Tx, args};
+use legwork_core::{AttemptId, AttemptNumber, RunnerId};
+use legwork_database::{Given, Tx, args};
 use legwork_sealing::SealingKey;
 
 use crate::attempts::Ending;
@@ -48,7 +49,7 @@ struct NewChunk {
 }
 
 /// What is stored of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptChunks {
     pub(crate) bytes: u64,
     pub(crate) chunks: u32,
@@ -128,7 +129,7 @@ async fn put(tx: &mut Tx, chunk: &NewChunk) -> Result<ChunkAnswer, StoreError> {
         return Ok(ChunkAnswer::Denied(Denied::Refused(Refusal::AlreadyFinished)));
     }
     let bytes = chunk.bytes.len() as u64;
-    if kept_chunks(tx, id).await?.bytes + bytes > RESULT_BYTES {
+    if kept_chunks(tx, &[id]).await?.get(&id).map_or(0, |kept| kept.bytes) + bytes > RESULT_BYTES {
         return Ok(ChunkAnswer::TooLarge);
     }
     let sql = "INSERT INTO result_chunks (task, attempt, sequence, last, bytes, body) VALUES ($1, $2, $3, $4, $5, $6)";
@@ -137,17 +138,25 @@ async fn put(tx: &mut Tx, chunk: &NewChunk) -> Result<ChunkAnswer, StoreError> {
     Ok(ChunkAnswer::Stored)
 }
 
-pub(crate) async fn kept_chunks(tx: &mut Tx, id: AttemptId) -> Result<KeptChunks, StoreError> {
-    let sql = "SELECT COUNT(*) AS chunks, CAST(COALESCE(SUM(bytes), 0) AS BIGINT) AS bytes, COALESCE(MAX(sequence), -1) AS highest, \
-               COALESCE(MAX(CASE WHEN last = 1 THEN sequence END), -2) AS last FROM result_chunks WHERE task = $1 AND attempt = $2";
-    let Some(row) = tx.fetch_optional(sql, args![id.task.stored(), id.attempt.0]).await? else {
-        return Err(StoreError::inconsistent("result_chunks", id, "they cannot be counted"));
-    };
-    let read = || {
-        let chunks: u32 = row.count("chunks")?;
-        let (highest, last): (i64, i64) = (row.get("highest")?, row.get("last")?);
-        let complete = highest + 1 == i64::from(chunks) && last == highest;
-        Ok(KeptChunks { bytes: row.count("bytes")?, chunks, complete })
-    };
-    read().in_row("result_chunks", id)
+const KEPT: &[Given] = &[Given::Text("task"), Given::Integer("attempt")];
+
+/// What is stored of the results of these attempts; nothing is said of those of which nothing is stored.
+pub(crate) async fn kept_chunks(tx: &mut Tx, ids: &[AttemptId]) -> Result<HashMap<AttemptId, KeptChunks>, StoreError> {
+    let sql = "SELECT result_chunks.task, result_chunks.attempt, COUNT(*) AS chunks, CAST(SUM(bytes) AS BIGINT) AS bytes, \
+               MAX(sequence) AS highest, COALESCE(MAX(CASE WHEN last = 1 THEN sequence END), -1) AS last \
+               FROM given JOIN result_chunks ON result_chunks.task = given.task AND result_chunks.attempt = given.attempt \
+               GROUP BY result_chunks.task, result_chunks.attempt";
+    let mut kept = HashMap::new();
+    for row in tx.fetch_given(sql, KEPT, ids.iter().map(|id| args![id.task.stored(), id.attempt.0])).await? {
+        let read = || {
+            let id = AttemptId { task: row.parse("task")?, attempt: AttemptNumber(row.count("attempt")?) };
+            let chunks: u32 = row.count("chunks")?;
+            let (highest, last): (i64, i64) = (row.get("highest")?, row.get("last")?);
+            let complete = highest + 1 == i64::from(chunks) && last == highest;
+            Ok((id, KeptChunks { bytes: row.count("bytes")?, chunks, complete }))
+        };
+        let (id, chunks) = read().in_row("result_chunks", "?")?;
+        kept.insert(id, chunks);
+    }
+    Ok(kept)
 }

@@ -1,14 +1,15 @@
-//! Tasks as rows: reading one, and the one statement that moves it from state to state.
+//! Tasks as rows: reading one, and the one statement that moves tasks from state to state.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use legwork_core::task::{Outcome, TaskState};
 use legwork_core::{AttemptNumber, Capabilities, FailureClass, TaskId, TaskSpec, TaskStatus, Timestamp};
 use legwork_database::row::ColumnError;
-use legwork_database::{Row, Tx, Value, args};
+use legwork_database::{Given, Row, Tx, Value, args};
 
 use crate::error::{InRow, StoreError};
-use crate::sql::{Stored, locked};
+use crate::sql::{Stored, list, listed, locked};
 
 /// A task, without its input.
 #[derive(Clone, Debug, PartialEq)]
@@ -227,52 +228,97 @@ pub(crate) struct Move {
 
 /// Moves a task that was read in this transaction to its next state.
 pub(crate) async fn move_task(tx: &mut Tx, from: &Standing, change: Move) -> Result<(), StoreError> {
-    let (from_state, from_attempt, _, _, _) = state_columns(from.state);
-    let (state, attempt, runner, offer_until, outcome) = state_columns(change.to);
-    let (outcome, class) = outcome_columns(outcome);
-    let now = change.now;
-    let finished_at = matches!(change.to, TaskState::Finished { .. }).then_some(now);
-    // A task whose offer expired has waited all the time; one that comes back from a runner begins to wait now.
-    let waits_anew = matches!(change.to, TaskState::Queued { .. }) && !matches!(from.state, TaskState::Offered { .. });
-    let queue_deadline = if waits_anew { queue_timeout(tx, from.id).await?.map(|timeout| now.plus(timeout)) } else { None };
-    let sql = "UPDATE tasks SET state = $4, attempt = $5, runner = $6, offer_until = $7, outcome = $8, class = $9, \
-               message = $10, retried = $11, abort_at = $12, abort_by = $13, abort_reason = $14, finished_at = $15, \
-               queued_at = CASE WHEN $16 = 1 THEN $17 ELSE queued_at END, \
-               queue_deadline = CASE WHEN $16 = 1 THEN $18 ELSE queue_deadline END \
-               WHERE id = $1 AND state = $2 AND attempt = $3";
-    let values = args![
-        from.id.stored(),
-        from_state,
-        from_attempt,
-        state,
-        attempt,
-        runner,
-        offer_until,
-        outcome,
-        class,
-        change.message,
-        change.retried,
-        change.abort.as_ref().map(|mark| mark.at).stored(),
-        change.abort.as_ref().map(|mark| mark.by.clone()),
-        change.abort.map(|mark| mark.reason),
-        finished_at.stored(),
-        waits_anew,
-        now.stored(),
-        queue_deadline.stored(),
-    ];
-    match tx.execute(sql, values).await? {
-        1 => Ok(()),
-        rows => {
-            Err(StoreError::inconsistent("tasks", from.id, format!("its state changed under a lock: {rows} rows were moved")))
+    move_tasks(tx, &[(from.clone(), change)]).await
+}
+
+const MOVES: &[Given] = &[
+    Given::Text("id"),
+    Given::Text("from_state"),
+    Given::Integer("from_attempt"),
+    Given::Text("state"),
+    Given::Integer("attempt"),
+    Given::Text("runner"),
+    Given::Integer("offer_until"),
+    Given::Text("outcome"),
+    Given::Text("class"),
+    Given::Text("message"),
+    Given::Integer("retried"),
+    Given::Integer("abort_at"),
+    Given::Text("abort_by"),
+    Given::Text("abort_reason"),
+    Given::Integer("finished_at"),
+    Given::Integer("waits_anew"),
+    Given::Integer("queued_at"),
+    Given::Integer("queue_deadline"),
+];
+
+/// Moves tasks that were read in this transaction, each at most once, to their next states.
+pub(crate) async fn move_tasks(tx: &mut Tx, moves: &[(Standing, Move)]) -> Result<(), StoreError> {
+    let Some((first, _)) = moves.first() else { return Ok(()) };
+    let timeouts =
+        queue_timeouts(tx, moves.iter().filter(|(from, change)| waits_anew(from, change)).map(|(from, _)| from.id)).await?;
+    let sql = "UPDATE tasks SET state = given.state, attempt = given.attempt, runner = given.runner, \
+               offer_until = given.offer_until, outcome = given.outcome, class = given.class, message = given.message, \
+               retried = given.retried, abort_at = given.abort_at, abort_by = given.abort_by, abort_reason = given.abort_reason, \
+               finished_at = given.finished_at, \
+               queued_at = CASE WHEN given.waits_anew = 1 THEN given.queued_at ELSE tasks.queued_at END, \
+               queue_deadline = CASE WHEN given.waits_anew = 1 THEN given.queue_deadline ELSE tasks.queue_deadline END \
+               FROM given WHERE tasks.id = given.id AND tasks.state = given.from_state AND tasks.attempt = given.from_attempt";
+    let rows = moves.iter().map(|(from, change)| {
+        let (from_state, from_attempt, _, _, _) = state_columns(from.state);
+        let (state, attempt, runner, offer_until, outcome) = state_columns(change.to);
+        let (outcome, class) = outcome_columns(outcome);
+        let finished_at = matches!(change.to, TaskState::Finished { .. }).then_some(change.now);
+        args![
+            from.id.stored(),
+            from_state,
+            from_attempt,
+            state,
+            attempt,
+            runner,
+            offer_until,
+            outcome,
+            class,
+            &change.message,
+            change.retried,
+            change.abort.as_ref().map(|mark| mark.at).stored(),
+            change.abort.as_ref().map(|mark| mark.by.clone()),
+            change.abort.as_ref().map(|mark| mark.reason.clone()),
+            finished_at.stored(),
+            waits_anew(from, change),
+            change.now.stored(),
+            timeouts.get(&from.id).map(|timeout| change.now.plus(*timeout)).stored(),
+        ]
+    });
+    match tx.execute_given(sql, MOVES, rows).await? {
+        moved if moved == moves.len() as u64 => Ok(()),
+        moved => {
+            let problem = format!("a state changed under a lock: {moved} of {} tasks were moved", moves.len());
+            Err(StoreError::inconsistent("tasks", first.id, problem))
         }
     }
 }
 
-async fn queue_timeout(tx: &mut Tx, id: TaskId) -> Result<Option<Duration>, StoreError> {
-    match tx.fetch_optional("SELECT spec FROM tasks WHERE id = $1", args![id.stored()]).await? {
-        Some(row) => Ok(json::<TaskSpec>(&row, "spec").in_row("tasks", id)?.queue_timeout),
-        None => Err(StoreError::inconsistent("tasks", id, "it vanished under a lock")),
+/// A task whose offer expired has waited all the time; one that comes back from a runner begins to wait now.
+fn waits_anew(from: &Standing, change: &Move) -> bool {
+    matches!(change.to, TaskState::Queued { .. }) && !matches!(from.state, TaskState::Offered { .. })
+}
+
+/// How long these tasks may wait, of those that may not wait for ever.
+async fn queue_timeouts(tx: &mut Tx, ids: impl Iterator<Item = TaskId>) -> Result<HashMap<TaskId, Duration>, StoreError> {
+    let ids: Vec<TaskId> = ids.collect();
+    let mut timeouts = HashMap::new();
+    if ids.is_empty() {
+        return Ok(timeouts);
     }
+    let sql = listed!(tx, ["SELECT id, spec FROM tasks WHERE id"], "");
+    for row in tx.fetch_all(sql, args![list(tx.dialect(), ids)]).await? {
+        let id: TaskId = row.parse("id").in_row("tasks", "?")?;
+        if let Some(timeout) = json::<TaskSpec>(&row, "spec").in_row("tasks", id)?.queue_timeout {
+            timeouts.insert(id, timeout);
+        }
+    }
+    Ok(timeouts)
 }
 
 type StateColumns = (&'static str, Value, Value, Value, Option<Outcome>);

@@ -1,10 +1,11 @@
 //! Making a task and looking at it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use legwork_core::limits::{CHUNK_BYTES, IDEMPOTENCY_TIME};
 use legwork_core::{TaskId, TaskSpec, Timestamp};
-use legwork_database::{Tx, args};
+use legwork_database::{Given, Together, Tx, Value, args};
 use legwork_sealing::SealingKey;
 
 use crate::error::{InRow, StoreError};
@@ -60,7 +61,7 @@ impl Store {
         let input = std::mem::take(&mut task.input);
         let chunks = seal_chunks(&self.key, task.id, &input);
         let sealed = SealedTask { task, input_bytes: input.len() as u64, chunks, now };
-        self.database.write(sealed, |sealed, tx| Box::pin(create(tx, sealed))).await
+        self.database.write_together(sealed).await
     }
 
     /// The task with this identity.
@@ -91,85 +92,164 @@ fn seal_chunks(key: &Arc<SealingKey>, task: TaskId, input: &[u8]) -> Vec<Vec<u8>
     (0..).zip(chunks).map(|(sequence, chunk)| key.seal(&input_context(task, sequence), chunk)).collect()
 }
 
-async fn create(tx: &mut Tx, sealed: &SealedTask) -> Result<Creation, StoreError> {
-    let task = &sealed.task;
-    if let Some(idempotency) = &task.idempotency {
-        match remember_key(tx, &task.created_by, idempotency, task.id, sealed.now).await? {
-            KeySeen::New => {}
-            KeySeen::Same(id) => return Ok(Creation::AlreadyCreated(id)),
-            KeySeen::Other => return Ok(Creation::KeyUsedForOther),
-        }
+impl Together for SealedTask {
+    type Answer = Creation;
+    type Error = StoreError;
+
+    async fn write_together(tasks: &[Self], tx: &mut Tx) -> Result<Vec<Creation>, StoreError> {
+        let requests: Vec<KeyRequest<'_>> = tasks.iter().filter_map(SealedTask::key_request).collect();
+        let mut seen = remember_keys(tx, &requests).await?.into_iter();
+        let answers = tasks.iter().map(|sealed| match sealed.key_request().and_then(|_| seen.next()) {
+            None | Some(KeySeen::New) => Creation::Created,
+            Some(KeySeen::Same(id)) => Creation::AlreadyCreated(id),
+            Some(KeySeen::Other) => Creation::KeyUsedForOther,
+        });
+        let answers: Vec<Creation> = answers.collect();
+        let created = || tasks.iter().zip(&answers).filter(|(_, answer)| **answer == Creation::Created).map(|(sealed, _)| sealed);
+        let sql = "INSERT INTO tasks (id, state, attempt, message, retried, retries, title, image, task_type, required, script, \
+                   priority, spec, input_bytes, input_chunks, created_by, created_at, queued_at, queue_deadline) \
+                   SELECT id, 'queued', 1, '', 0, retries, title, image, task_type, required, script, \
+                   priority, spec, input_bytes, input_chunks, created_by, created_at, created_at, queue_deadline FROM given";
+        let rows = created().map(SealedTask::columns).collect::<Result<Vec<_>, _>>()?;
+        tx.execute_given(sql, TASKS, rows).await?;
+        let sql = "INSERT INTO task_inputs (task, sequence, body) SELECT task, sequence, body FROM given";
+        let rows = created().flat_map(|sealed| {
+            let chunks = (0u32..).zip(&sealed.chunks);
+            chunks.map(|(sequence, chunk)| args![sealed.task.id.stored(), sequence, chunk.clone()])
+        });
+        tx.execute_given(sql, INPUTS, rows).await?;
+        Ok(answers)
     }
-    let spec = &task.spec;
-    let sql = "INSERT INTO tasks (id, state, attempt, message, retried, retries, title, image, task_type, required, script, \
-               priority, spec, input_bytes, input_chunks, created_by, created_at, queued_at, queue_deadline) \
-               VALUES ($1, 'queued', 1, '', 0, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)";
-    let values = args![
-        task.id.stored(),
-        spec.retries,
-        &spec.title,
-        &spec.image,
-        &spec.task_type,
-        spec.capabilities.to_string(),
-        spec.capabilities.is_script(),
-        spec.priority,
-        serde_json::to_string(spec)?,
-        sealed.input_bytes,
-        sealed.chunks.len() as u64,
-        &task.created_by,
-        sealed.now.stored(),
-        spec.queue_timeout.map(|timeout| sealed.now.plus(timeout)).stored(),
-    ];
-    tx.execute(sql, values).await?;
-    for (sequence, chunk) in (0u32..).zip(&sealed.chunks) {
-        let sql = "INSERT INTO task_inputs (task, sequence, body) VALUES ($1, $2, $3)";
-        tx.execute(sql, args![task.id.stored(), sequence, chunk.clone()]).await?;
+}
+
+const TASKS: &[Given] = &[
+    Given::Text("id"),
+    Given::Integer("retries"),
+    Given::Text("title"),
+    Given::Text("image"),
+    Given::Text("task_type"),
+    Given::Text("required"),
+    Given::Integer("script"),
+    Given::Integer("priority"),
+    Given::Text("spec"),
+    Given::Integer("input_bytes"),
+    Given::Integer("input_chunks"),
+    Given::Text("created_by"),
+    Given::Integer("created_at"),
+    Given::Integer("queue_deadline"),
+];
+
+const INPUTS: &[Given] = &[Given::Text("task"), Given::Integer("sequence"), Given::Blob("body")];
+
+impl SealedTask {
+    fn key_request(&self) -> Option<KeyRequest<'_>> {
+        let idempotency = self.task.idempotency.as_ref()?;
+        Some(KeyRequest { owner: &self.task.created_by, idempotency, task: self.task.id, now: self.now })
     }
-    Ok(Creation::Created)
+
+    /// What goes into [`TASKS`].
+    fn columns(&self) -> Result<Vec<Value>, StoreError> {
+        let spec = &self.task.spec;
+        Ok(args![
+            self.task.id.stored(),
+            spec.retries,
+            &spec.title,
+            &spec.image,
+            &spec.task_type,
+            spec.capabilities.to_string(),
+            spec.capabilities.is_script(),
+            spec.priority,
+            serde_json::to_string(spec)?,
+            self.input_bytes,
+            self.chunks.len() as u64,
+            &self.task.created_by,
+            self.now.stored(),
+            spec.queue_timeout.map(|timeout| self.now.plus(timeout)).stored(),
+        ])
+    }
 }
 
 /// What is known of an idempotency key.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum KeySeen {
     New,
     Same(TaskId),
     Other,
 }
 
-pub(crate) async fn remember_key(
-    tx: &mut Tx,
-    owner: &str,
-    idempotency: &IdempotencyKey,
-    task: TaskId,
-    now: Timestamp,
-) -> Result<KeySeen, StoreError> {
-    // A key that is older than a day counts as new.
-    let sql = "INSERT INTO idempotency_keys (owner, key, body_hash, task, created_at) VALUES ($1, $2, $3, $4, $5) \
-               ON CONFLICT (owner, key) DO UPDATE SET body_hash = $3, task = $4, created_at = $5 \
-               WHERE idempotency_keys.created_at < $6";
-    let expired = now.minus(IDEMPOTENCY_TIME);
-    let hash = idempotency.body_hash;
-    let values = args![owner.to_owned(), &idempotency.key, hash, task.stored(), now.stored(), expired.stored()];
-    if tx.execute(sql, values).await? == 1 {
-        return Ok(KeySeen::New);
-    }
-    match find_key(tx, owner, idempotency, now).await? {
-        Some(seen) => Ok(seen),
-        None => Err(StoreError::inconsistent("idempotency_keys", &idempotency.key, "it vanished under a lock")),
+/// A request that carries an idempotency key.
+#[derive(Clone, Copy)]
+pub(crate) struct KeyRequest<'a> {
+    pub(crate) owner: &'a str,
+    pub(crate) idempotency: &'a IdempotencyKey,
+    pub(crate) task: TaskId,
+    pub(crate) now: Timestamp,
+}
+
+impl KeyRequest<'_> {
+    fn key(&self) -> (&str, &str) {
+        (self.owner, &self.idempotency.key)
     }
 }
 
-pub(crate) async fn find_key(
-    tx: &mut Tx,
-    owner: &str,
-    idempotency: &IdempotencyKey,
-    now: Timestamp,
-) -> Result<Option<KeySeen>, StoreError> {
+/// Remembers the keys that are new, in this order, and tells what is known of the others.
+pub(crate) async fn remember_keys(tx: &mut Tx, requests: &[KeyRequest<'_>]) -> Result<Vec<KeySeen>, StoreError> {
+    let mut seen: Vec<Option<KeySeen>> = vec![None; requests.len()];
+    let mut waiting: Vec<usize> = (0..requests.len()).collect();
+    while !waiting.is_empty() {
+        // Of requests with the same key the later one must find what the earlier one has left.
+        let mut keys = HashSet::new();
+        let (first, later): (Vec<usize>, Vec<usize>) = waiting.into_iter().partition(|place| keys.insert(requests[*place].key()));
+        let different: Vec<KeyRequest<'_>> = first.iter().map(|place| requests[*place]).collect();
+        for (place, known) in first.into_iter().zip(remember_different_keys(tx, &different).await?) {
+            seen[place] = Some(known);
+        }
+        waiting = later;
+    }
+    Ok(seen.into_iter().flatten().collect())
+}
+
+const KEYS: &[Given] =
+    &[Given::Text("owner"), Given::Text("key"), Given::Blob("body_hash"), Given::Text("task"), Given::Integer("created_at")];
+
+async fn remember_different_keys(tx: &mut Tx, requests: &[KeyRequest<'_>]) -> Result<Vec<KeySeen>, StoreError> {
+    // A key that is older than a day counts as new.
+    let sql = format!(
+        "INSERT INTO idempotency_keys (owner, key, body_hash, task, created_at) \
+         SELECT owner, key, body_hash, task, created_at FROM given WHERE 1 = 1 ON CONFLICT (owner, key) DO UPDATE \
+         SET body_hash = excluded.body_hash, task = excluded.task, created_at = excluded.created_at \
+         WHERE idempotency_keys.created_at < excluded.created_at - {} RETURNING owner, key",
+        IDEMPOTENCY_TIME.as_millis()
+    );
+    let rows = requests.iter().map(|request| {
+        let (hash, task) = (request.idempotency.body_hash, request.task.stored());
+        args![request.owner.to_owned(), &request.idempotency.key, hash, task, request.now.stored()]
+    });
+    let mut new: HashSet<(String, String)> = HashSet::new();
+    for row in tx.fetch_given(&sql, KEYS, rows).await? {
+        let read = || Ok((row.get("owner")?, row.get("key")?));
+        new.insert(read().in_row("idempotency_keys", "?")?);
+    }
+    let mut seen = Vec::with_capacity(requests.len());
+    for request in requests {
+        let key = &request.idempotency.key;
+        seen.push(if new.contains(&(request.owner.to_owned(), key.clone())) {
+            KeySeen::New
+        } else {
+            let known = find_key(tx, request).await?;
+            known.ok_or_else(|| StoreError::inconsistent("idempotency_keys", key, "it vanished under a lock"))?
+        });
+    }
+    Ok(seen)
+}
+
+pub(crate) async fn find_key(tx: &mut Tx, request: &KeyRequest<'_>) -> Result<Option<KeySeen>, StoreError> {
     let sql = "SELECT body_hash, task FROM idempotency_keys WHERE owner = $1 AND key = $2 AND created_at >= $3";
-    let since = now.minus(IDEMPOTENCY_TIME);
-    let Some(row) = tx.fetch_optional(sql, args![owner.to_owned(), &idempotency.key, since.stored()]).await? else {
+    let (key, since) = (&request.idempotency.key, request.now.minus(IDEMPOTENCY_TIME));
+    let Some(row) = tx.fetch_optional(sql, args![request.owner.to_owned(), key, since.stored()]).await? else {
         return Ok(None);
     };
     let read = || Ok((row.get::<Vec<u8>>("body_hash")?, row.parse("task")?));
-    let (known, task) = read().in_row("idempotency_keys", &idempotency.key)?;
-    Ok(Some(if known == idempotency.body_hash { KeySeen::Same(task) } else { KeySeen::Other }))
+    let (known, task) = read().in_row("idempotency_keys", key)?;
+    Ok(Some(if known == request.idempotency.body_hash { KeySeen::Same(task) } else { KeySeen::Other }))
 }
