@@ -58,14 +58,13 @@ impl Together for Confirmation {
 }
 
 const ASKED: &[Given] = &[Given::Text("task"), Given::Text("runner")];
-const STARTING: &[Given] =
-    &[Given::Text("task"), Given::Integer("attempt"), Given::Text("runner"), Given::Integer("confirmed_at")];
+const STARTING: &[Given] = &[Given::Text("task"), Given::Integer("attempt"), Given::Integer("confirmed_at")];
 
 /// What was read, and what is to be written of it.
 struct Offers {
     standings: HashMap<TaskId, Standing>,
     epochs: HashMap<RunnerId, u64>,
-    starting: Vec<(AttemptId, RunnerId, Timestamp)>,
+    starting: Vec<(AttemptId, Timestamp)>,
 }
 
 impl Offers {
@@ -113,19 +112,17 @@ impl Offers {
         let to = standing.state.apply(TaskEvent::Confirm { attempt: attempt.attempt, runner, now }).map_err(Denied::Refused)?;
         if to != standing.state {
             standing.state = to;
-            self.starting.push((attempt, runner, now));
+            self.starting.push((attempt, now));
         }
         Ok(())
     }
 
     async fn write(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let Some((first, _, _)) = self.starting.first() else { return Ok(()) };
-        let rows = || {
-            let starting = self.starting.iter();
-            starting.map(|(id, runner, now)| args![id.task.stored(), id.attempt.0, runner.stored(), now.stored()])
-        };
-        let sql = "UPDATE tasks SET state = 'running', offer_until = NULL FROM given WHERE tasks.id = given.task \
-                   AND tasks.state = 'offered' AND tasks.attempt = given.attempt AND tasks.runner = given.runner";
+        let Some((first, _)) = self.starting.first() else { return Ok(()) };
+        let rows = || self.starting.iter().map(|(id, now)| args![id.task.stored(), id.attempt.0, now.stored()]);
+        // The attempt's number stands for its runner; a condition on the runner would tempt PostgreSQL to look all its tasks up.
+        let sql = "UPDATE tasks SET state = 'running', offer_until = NULL FROM given \
+                   WHERE tasks.id = given.task AND tasks.state = 'offered' AND tasks.attempt = given.attempt";
         let moved = tx.execute_given(sql, STARTING, rows()).await?;
         let sql = "UPDATE attempts SET confirmed_at = given.confirmed_at FROM given \
                    WHERE attempts.task = given.task AND attempts.number = given.attempt AND attempts.ending IS NULL";

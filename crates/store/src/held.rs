@@ -37,11 +37,7 @@ pub enum Wanted {
 impl Store {
     /// Everything that a runner was offered or that it runs.
     pub async fn held_attempts(&self, runner: RunnerId) -> Result<Vec<HeldAttempt>, StoreError> {
-        let sql = concat!(
-            "SELECT ",
-            standing_columns!(),
-            " FROM tasks WHERE state IN ('offered', 'running') AND runner = $1 ORDER BY id"
-        );
+        let sql = concat!("SELECT ", standing_columns!(), " FROM tasks WHERE runner = $1 ORDER BY id");
         let rows = self.database.fetch_all(sql, args![runner.stored()]).await?;
         let mut held = Vec::with_capacity(rows.len());
         for row in &rows {

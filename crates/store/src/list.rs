@@ -97,9 +97,9 @@ impl Store {
 
 fn condition(status: TaskStatus) -> &'static str {
     match status {
-        TaskStatus::Pending => "state IN ('queued', 'offered')",
-        TaskStatus::InProgress => "(state = 'running' AND abort_at IS NULL)",
-        TaskStatus::Aborting => "(state = 'running' AND abort_at IS NOT NULL)",
+        TaskStatus::Pending => "(finished_at IS NULL AND state IN ('queued', 'offered'))",
+        TaskStatus::InProgress => "(finished_at IS NULL AND state = 'running' AND abort_at IS NULL)",
+        TaskStatus::Aborting => "(finished_at IS NULL AND state = 'running' AND abort_at IS NOT NULL)",
         TaskStatus::Completed => "(state = 'finished' AND outcome = 'completed')",
         TaskStatus::Failed => "(state = 'finished' AND outcome = 'failed')",
     }

@@ -31,7 +31,7 @@ impl Store {
 
     /// How many tasks are queued, offered and running.
     pub async fn unfinished_counts(&self) -> Result<Vec<(String, u64)>, StoreError> {
-        let sql = "SELECT state, COUNT(*) AS tasks FROM tasks WHERE state <> 'finished' GROUP BY state ORDER BY state";
+        let sql = "SELECT state, COUNT(*) AS tasks FROM tasks WHERE finished_at IS NULL GROUP BY state ORDER BY state";
         let rows = self.database.fetch_all(sql, args![]).await?;
         rows.iter()
             .map(|row| {
@@ -43,7 +43,7 @@ impl Store {
 
     /// Where, in the order of arrival, this byte of one stream is; the end of the log if it is not there yet.
     pub async fn log_position_of(&self, attempt: AttemptId, stream: LogStream, offset: u64) -> Result<u64, StoreError> {
-        let sql = "SELECT position, start, CASE WHEN body IS NULL THEN 1 ELSE 0 END AS gap FROM log_pieces \
+        let sql = "SELECT position, start, CAST(CASE WHEN body IS NULL THEN 1 ELSE 0 END AS BIGINT) AS gap FROM log_pieces \
                    WHERE task = $1 AND attempt = $2 AND stream = $3 AND start <= $4 ORDER BY position DESC LIMIT 1";
         let values = args![attempt.task.stored(), attempt.attempt.0, stream.as_str(), offset];
         let Some(row) = self.database.fetch_optional(sql, values).await? else { return Ok(0) };

@@ -11,7 +11,7 @@ use legwork_database::{Dialect, Given, Together, Tx, Value, args};
 use crate::attempts::{Ending, end};
 use crate::error::{InRow, StoreError};
 use crate::rows::{Move, Standing, Task, capabilities, move_tasks, standing_columns, task_columns};
-use crate::sql::{Stored, locked};
+use crate::sql::{Stored, locked, queued};
 use crate::store::Store;
 use crate::tasks::input_context;
 
@@ -86,14 +86,17 @@ impl Store {
     /// The requirements that queued tasks have, with how many there are of each; counted up to 1,000, which is
     /// more than a runner can take, so that a long queue costs no more than a short one.
     pub async fn queued_groups(&self) -> Result<Vec<QueuedGroup>, StoreError> {
-        let sql = "WITH RECURSIVE requirement (required) AS ( \
-                     SELECT MIN(required) FROM tasks WHERE state = 'queued' \
-                     UNION ALL \
-                     SELECT (SELECT MIN(required) FROM tasks WHERE state = 'queued' AND required > requirement.required) \
-                     FROM requirement WHERE requirement.required IS NOT NULL) \
-                   SELECT required, (SELECT COUNT(*) FROM (SELECT 1 FROM tasks WHERE state = 'queued' \
-                     AND tasks.required = requirement.required LIMIT $1) AS counted) AS tasks \
-                   FROM requirement WHERE required IS NOT NULL";
+        let sql = concat!(
+            "WITH RECURSIVE requirement (required) AS (SELECT MIN(required) FROM tasks WHERE ",
+            queued!(),
+            " UNION ALL SELECT (SELECT MIN(required) FROM tasks WHERE ",
+            queued!(),
+            " AND required > requirement.required) FROM requirement WHERE requirement.required IS NOT NULL) \
+             SELECT required, (SELECT COUNT(*) FROM (SELECT 1 FROM tasks WHERE ",
+            queued!(),
+            " AND tasks.required = requirement.required LIMIT $1) AS counted) AS tasks \
+             FROM requirement WHERE required IS NOT NULL"
+        );
         let rows = self.database.fetch_all(sql, args![CAPACITY_MAX]).await?;
         rows.iter()
             .map(|row| {
@@ -105,9 +108,12 @@ impl Store {
 
     /// Queued tasks that will be handed out before this one, among those that require the same.
     pub async fn tasks_ahead(&self, task: TaskId) -> Result<u64, StoreError> {
-        let sql = "SELECT COUNT(*) AS ahead FROM tasks JOIN tasks AS this ON this.id = $1 \
-                   WHERE tasks.state = 'queued' AND tasks.required = this.required \
-                   AND (tasks.priority > this.priority OR (tasks.priority = this.priority AND tasks.id < this.id))";
+        let sql = concat!(
+            "SELECT COUNT(*) AS ahead FROM tasks JOIN tasks AS this ON this.id = $1 WHERE ",
+            queued!(),
+            " AND tasks.required = this.required \
+             AND (tasks.priority > this.priority OR (tasks.priority = this.priority AND tasks.id < this.id))"
+        );
         let row = self.database.fetch_optional(sql, args![task.stored()]).await?;
         row.map_or(Ok(0), |row| row.count("ahead").in_row("tasks", task))
     }
@@ -115,7 +121,7 @@ impl Store {
     /// The slots that are taken, of every runner that has any.
     pub async fn used_slots(&self) -> Result<HashMap<RunnerId, UsedSlots>, StoreError> {
         let sql = "SELECT runner, COUNT(*) AS used, CAST(SUM(script) AS BIGINT) AS by_scripts FROM tasks \
-                   WHERE state IN ('offered', 'running') GROUP BY runner";
+                   WHERE runner IS NOT NULL GROUP BY runner";
         let rows = self.database.fetch_all(sql, args![]).await?;
         rows.iter()
             .map(|row| {
@@ -182,10 +188,12 @@ impl Store {
 
     /// When [`Store::expire_offers`] or [`Store::fail_overdue_queued`] will next have something to do.
     pub async fn next_deadline(&self) -> Result<Option<Timestamp>, StoreError> {
-        let sql = "SELECT MIN(at) AS at FROM ( \
-                     SELECT MIN(offer_until) + 1 AS at FROM tasks WHERE state = 'offered' UNION ALL \
-                     SELECT MIN(queue_deadline) AS at FROM tasks WHERE state = 'queued' AND queue_deadline IS NOT NULL \
-                   ) AS deadlines";
+        let sql = concat!(
+            "SELECT MIN(at) AS at FROM (SELECT MIN(offer_until) + 1 AS at FROM tasks WHERE runner IS NOT NULL UNION ALL \
+             SELECT MIN(queue_deadline) AS at FROM tasks WHERE ",
+            queued!(),
+            " AND queue_deadline IS NOT NULL) AS deadlines"
+        );
         match self.database.fetch_optional(sql, args![]).await? {
             Some(row) => crate::rows::optional_time(&row, "at").in_row("tasks", "?"),
             None => Ok(None),
@@ -196,11 +204,11 @@ impl Store {
 /// One statement for each number of groups. Each group is looked up in the order of the index and gives at most
 /// `limit` candidates, so a long queue costs no more than a short one.
 fn claim_sql(dialect: Dialect, groups: usize) -> String {
-    let lock = dialect.choose("", " FOR UPDATE SKIP LOCKED");
+    let (queued, lock) = (queued!(), dialect.choose("", " FOR UPDATE SKIP LOCKED"));
     let candidates: Vec<String> = (0..groups)
         .map(|group| {
             format!(
-                "SELECT * FROM (SELECT id, priority FROM tasks WHERE state = 'queued' AND required = ${} \
+                "SELECT * FROM (SELECT id, priority FROM tasks WHERE {queued} AND required = ${} \
                  ORDER BY priority DESC, id LIMIT $3{lock}) AS group_{group}",
                 group + 5
             )
@@ -275,7 +283,7 @@ async fn expire(tx: &mut Tx, now: Timestamp) -> Result<Vec<AttemptId>, StoreErro
         tx,
         "SELECT ",
         standing_columns!(),
-        " FROM tasks WHERE state = 'offered' AND offer_until < $1 ORDER BY offer_until LIMIT $2"
+        " FROM tasks WHERE runner IS NOT NULL AND offer_until < $1 ORDER BY offer_until LIMIT $2"
     );
     let (mut expired, mut moves) = (Vec::new(), Vec::new());
     for row in tx.fetch_all(sql, args![now.stored(), SWEEP]).await? {
@@ -296,7 +304,9 @@ async fn fail_overdue(tx: &mut Tx, now: Timestamp) -> Result<Vec<TaskId>, StoreE
         tx,
         "SELECT ",
         standing_columns!(),
-        " FROM tasks WHERE state = 'queued' AND queue_deadline IS NOT NULL AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT $2"
+        " FROM tasks WHERE ",
+        queued!(),
+        " AND queue_deadline IS NOT NULL AND queue_deadline <= $1 ORDER BY queue_deadline LIMIT $2"
     );
     let mut moves = Vec::new();
     for row in tx.fetch_all(sql, args![now.stored(), SWEEP]).await? {

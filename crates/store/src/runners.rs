@@ -203,7 +203,7 @@ impl Store {
                         return Ok(Removal::NotDeleting);
                     }
                     let sql = "DELETE FROM runners WHERE id = $1 AND state = 'deleting' AND NOT EXISTS \
-                               (SELECT 1 FROM tasks WHERE state IN ('offered', 'running') AND tasks.runner = runners.id)";
+                               (SELECT 1 FROM tasks WHERE tasks.runner = runners.id)";
                     let removed = tx.execute(sql, args![id.stored()]).await?;
                     Ok(if removed == 1 { Removal::Removed } else { Removal::HasTasks })
                 })

@@ -3,6 +3,13 @@
 use legwork_core::{RunnerId, TaskId, Timestamp, TokenId};
 use legwork_database::{Dialect, Value};
 
+/// True for queued tasks, in the words of their indexes, which do not name the state.
+macro_rules! queued {
+    () => {
+        "tasks.runner IS NULL AND tasks.finished_at IS NULL"
+    };
+}
+
 /// A SELECT whose rows nobody else may change until the transaction ends. SQLite has one writer anyway.
 macro_rules! locked {
     ($tx:expr, $($text:expr),+) => { $tx.dialect().choose(concat!($($text),+), concat!($($text),+, " FOR UPDATE")) };
@@ -18,7 +25,7 @@ macro_rules! listed {
     };
     ($tx:expr, [$($before:expr),+], $after:expr) => { listed!($tx, [$($before),+], $after, $after) };
 }
-pub(crate) use {listed, locked};
+pub(crate) use {listed, locked, queued};
 
 /// A list of identities as one value, for [`listed!`].
 pub(crate) fn list<T: ToString>(dialect: Dialect, ids: impl IntoIterator<Item = T>) -> Value {

@@ -92,12 +92,13 @@ CREATE TABLE tasks (
     CHECK ((abort_at IS NULL) = (abort_by IS NULL) AND (abort_at IS NULL) = (abort_reason IS NULL)),
     CHECK (abort_at IS NULL OR state IN ('running', 'finished'))
 ) STRICT;
+-- No index names a column that changes when a task starts to run, so that this, on PostgreSQL, changes no index at all.
+-- `runner IS NULL AND finished_at IS NULL` means queued, `runner IS NOT NULL` means offered or running.
 -- The order in which tasks are handed out: identities sort by the time they were made.
-CREATE INDEX tasks_queue ON tasks (required, priority DESC, id) WHERE state = 'queued';
-CREATE INDEX tasks_overdue ON tasks (queue_deadline) WHERE state = 'queued' AND queue_deadline IS NOT NULL;
-CREATE INDEX tasks_offers ON tasks (offer_until) WHERE state = 'offered';
-CREATE INDEX tasks_slots ON tasks (runner, script) WHERE state IN ('offered', 'running');
-CREATE INDEX tasks_unfinished ON tasks (id) WHERE state <> 'finished';
+CREATE INDEX tasks_queue ON tasks (required, priority DESC, id) WHERE runner IS NULL AND finished_at IS NULL;
+CREATE INDEX tasks_overdue ON tasks (queue_deadline) WHERE runner IS NULL AND finished_at IS NULL AND queue_deadline IS NOT NULL;
+CREATE INDEX tasks_at_runners ON tasks (runner, id) WHERE runner IS NOT NULL;
+CREATE INDEX tasks_unfinished ON tasks (id) WHERE finished_at IS NULL;
 
 CREATE TABLE task_inputs (
     task TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,

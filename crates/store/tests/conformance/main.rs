@@ -8,7 +8,9 @@ mod support;
 
 mod checks;
 mod events;
+mod held;
 mod logs;
+mod look;
 mod queue;
 mod random;
 mod results;

@@ -15,6 +15,7 @@ use crate::support::{Bed, at, attempt, capabilities, finished, new_task};
 on_both!(
     a_task_comes_back_as_it_was_made,
     a_key_makes_one_task,
+    tasks_made_together_are_judged_apart,
     abort_ends_or_marks,
     retry_makes_a_new_attempt,
     lists_are_filtered_and_paged,
@@ -76,6 +77,49 @@ async fn a_key_makes_one_task(bed: Bed) {
     let answers = futures::future::join_all(together).await;
     let created = answers.iter().filter(|answer| matches!(answer, Ok(Creation::Created))).count();
     assert_eq!(created, 1, "{answers:?}");
+}
+
+async fn tasks_made_together_are_judged_apart(bed: Bed) {
+    let mut tasks: Vec<_> = (0..100u8).map(|n| new_task(TaskSpec::new("i", format!("t{n}")), &[b'x'; 10])).collect();
+    // The same key three times, twice for the same body; the same key of another user; a key of its own.
+    for (place, owner, idempotency) in [
+        (10, "anna", key("k", 1)),
+        (20, "anna", key("k", 2)),
+        (30, "anna", key("k", 1)),
+        (40, "otto", key("k", 2)),
+        (50, "anna", key("l", 2)),
+    ] {
+        owner.clone_into(&mut tasks[place].created_by);
+        tasks[place].idempotency = Some(idempotency);
+    }
+    // One that cannot be made, because there is one of this identity, and its key is not used up by that.
+    tasks[60].id = tasks[5].id;
+    tasks[60].idempotency = Some(key("m", 1));
+    tasks[70].spec.title = "Größe '70'".into();
+    tasks[70].input = vec![b'y'; 3 << 20];
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id).collect();
+    let answers = futures::future::join_all(tasks.into_iter().map(|task| bed.store.create_task(task, at(0)))).await;
+    for (place, answer) in answers.into_iter().enumerate() {
+        match place {
+            20 => assert_eq!(answer.unwrap(), Creation::KeyUsedForOther),
+            30 => assert_eq!(answer.unwrap(), Creation::AlreadyCreated(ids[10])),
+            60 => assert!(answer.is_err(), "{answer:?}"),
+            _ => assert_eq!(answer.unwrap(), Creation::Created, "{place}"),
+        }
+    }
+    for (place, id) in ids.iter().enumerate() {
+        let task = bed.store.task(*id).await.unwrap();
+        match place {
+            20 | 30 => assert_eq!(task, None),
+            60 => assert_eq!(task.unwrap().spec.task_type, "t5"),
+            _ => assert_eq!(task.unwrap().spec.task_type, format!("t{place}")),
+        }
+    }
+    assert_eq!(bed.task(ids[70]).await.spec.title, "Größe '70'");
+    assert!(bed.store.input(ids[70]).await.unwrap() == Some(vec![b'y'; 3 << 20]));
+    let mut again = new_task(TaskSpec::new("i", "t"), b"{}");
+    again.idempotency = Some(key("m", 2));
+    assert_eq!(bed.store.create_task(again, at(1)).await.unwrap(), Creation::Created);
 }
 
 async fn abort_ends_or_marks(bed: Bed) {
