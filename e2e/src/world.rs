@@ -365,8 +365,7 @@ impl Drop for World {
         }
         kill(self.runner.take());
         // A second panic would hide the first.
-        let runners =
-            if self.server.is_some() { self.legwork(&["runner", "list", "-o", "json"]).stdout } else { Vec::new() };
+        let runners = if self.server.is_some() { self.legwork(&["runner", "list", "-o", "json"]).stdout } else { Vec::new() };
         kill(self.server.take());
         let runners: Value = serde_json::from_slice(&runners).unwrap_or_default();
         for runner in runners.as_array().into_iter().flatten() {
