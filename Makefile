@@ -22,7 +22,7 @@ setup: ## install what this machine lacks for build, check, test and demo
 .PHONY: build
 build: ## compile the release program `legwork`
 	@scripts/setup build
-	cargo build --locked --release --package legwork-cli
+	cargo build --locked --release --workspace --bins
 
 .PHONY: demo
 demo: build ## show the whole story on this machine: install, build, run, stop
@@ -45,8 +45,10 @@ check: ## format, lints, documentation, and the rules for dependencies
 .PHONY: bench
 bench: ## measure, and write docs/benchmarks.md; ONLY=name runs a part
 	@scripts/setup test
-	cargo build --locked --release --package legwork-cli
-	@scripts/with-services --need docker,images,postgres cargo run --locked --release --package legwork-e2e --bin bench -- $(ONLY)
+	@# All programs in one build: with --package each would have its dependencies compiled with features of its own.
+	cargo build --locked --release --workspace --bins
+	@scripts/with-services --need docker,images,postgres \
+		"$$(find "$${CARGO_TARGET_DIR:-target}" -maxdepth 3 -type f -path '*release/bench')" $(ONLY)
 
 .PHONY: images
 images: ## build the images of runner, server and the plugins in plugins/

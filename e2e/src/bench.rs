@@ -109,8 +109,7 @@ pub async fn run(only: &[String]) -> Vec<Measurement> {
         measured.extend(nothing::measure("SQLite", None, 1_000.0).await);
     }
     if wanted("postgres") {
-        let url = std::env::vars().find(|(name, _)| name == "LEGWORK_TEST_POSTGRES_URL").map(|(_, value)| value);
-        let url = url.expect("LEGWORK_TEST_POSTGRES_URL is not set: run it by `make bench`");
+        let url = legwork_database::testing::fresh_postgres().await;
         measured.extend(nothing::measure("PostgreSQL", Some(url), 2_000.0).await);
     }
     if wanted("docker") {
